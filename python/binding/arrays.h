@@ -43,6 +43,14 @@ std::span<const T> span_of(const InputArray<T, 1>& array) {
   return {array.data(), array.shape(0)};
 }
 
+/// A number of Python, numpy or a tensor without dimensions; truth values are none.
+/// @throws nb::type_error "<name>: expected a number, got str"
+double to_number(nb::handle object, const char* name);
+/// The same, of a whole number of 64 bits. @throws also UsageError, of a larger one
+std::int64_t to_whole_number(nb::handle object, const char* name);
+/// Whether to_number() takes an object.
+bool is_number(nb::handle object);
+
 /// "[3, 32, 32]"
 std::string shape_text(const nb::ndarray<nb::ro>& array);
 

@@ -10,7 +10,6 @@
 
 #include "arrays.h"
 #include "core/error.h"
-#include "nanobind/stl/filesystem.h"
 #include "nanobind/stl/string.h"
 
 namespace offramp::python {
@@ -46,7 +45,7 @@ class Reader {
   /// Appends one image, or those of an array of many. @return whether it was one
   bool add(nb::handle object, const std::string& place) {
     if (is_path(object)) {
-      images_.views.push_back(ImageView::file(nb::cast<std::filesystem::path>(object)));
+      images_.views.push_back(ImageView::file(to_path(object)));
       return true;
     }
     if (nb::isinstance<nb::bytes>(object) || PyByteArray_Check(object.ptr()) ||
@@ -127,6 +126,11 @@ class Reader {
       else if (d == 2)
         hint =
             ": repeat a grey image three times, for example with numpy.stack([x, x, x], axis=-1)";
+      else if ((d == 3 || d == 4) && array.shape(d - 1) == 1)
+        hint =
+            ": repeat the grey channel three times, for example with numpy.repeat(x, 3, axis=-1)";
+      else if ((d == 3 || d == 4) && array.shape(d - 1) == 4)
+        hint = ": for red, green, blue and transparency, pass x[..., :3]";
       throw UsageError(
           fmt::format("{}: uint8 array of shape {}: expected [height, width, 3] or [N, height, "
                       "width, 3]{}",
@@ -218,6 +222,13 @@ bool is_path(nb::handle object) {
   return nb::isinstance<nb::str>(object) || nb::hasattr(object, "__fspath__");
 }
 
+std::filesystem::path to_path(nb::handle object) {
+  PyObject* encoded = nullptr;
+  if (PyUnicode_FSConverter(object.ptr(), &encoded) == 0) throw nb::python_error();
+  const nb::bytes bytes = nb::steal<nb::bytes>(encoded);
+  return std::string(bytes.c_str(), bytes.size());
+}
+
 namespace {
 
 /// Raises FileNotFoundError, PermissionError, … @param hint  what to do, after the system's text
@@ -255,7 +266,7 @@ void check_image_readable(const std::string& path) {
   raise_os_error(number, path, hint);
 }
 
-Images to_images(nb::handle object, const Model& model) {
+Images to_images(nb::handle object, const Model& model, const std::string& place) {
   Images images;
   Reader reader(model, images);
   const bool is_list = nb::isinstance<nb::list>(object) || nb::isinstance<nb::tuple>(object);
@@ -264,17 +275,17 @@ Images to_images(nb::handle object, const Model& model) {
                   !nb::ndarray_check(object) && nb::hasattr(object, "__len__") &&
                   nb::hasattr(object, "__iter__") && !nb::isinstance<nb::dict>(object));
   if (!is_collection) {
-    images.single = reader.add(object, "image");
+    images.single = reader.add(object, place);
     return images;
   }
   std::size_t i = 0;
   for (const nb::handle item : nb::iter(object)) {
-    const std::string place = fmt::format("images[{}]", i++);
-    if (!reader.add(item, place))
+    const std::string item_place = fmt::format("images[{}]", i++);
+    if (!reader.add(item, item_place))
       throw UsageError(
           fmt::format("{}: an array of several images inside a list: join the arrays with "
                       "numpy.concatenate, or pass one image an item",
-                      place));
+                      item_place));
   }
   return images;
 }

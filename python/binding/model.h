@@ -47,9 +47,19 @@ std::string find_model(const std::string& path);
 /// (of, epsilon, delta, in force: True, False or None where it is not known, why), or None.
 nb::object from_guarantee(const std::optional<Guarantee>& guarantee);
 
+/// A Stop that also knows the calls of Python that made it.
+struct PythonStop : Stop {
+  std::shared_ptr<const PythonStop> before;  ///< that and_within() was called on; else empty
+  const char* method = "";
+  nb::tuple arguments;
+
+  /// "Stop.by_policy().and_within(5.0)"
+  std::string text() const;
+};
+
 /// A rule from Python: None, a Stop, a threshold, "policy" or "never".
 /// @throws UsageError, nb::type_error
-std::optional<Stop> to_stop(nb::handle object);
+std::optional<PythonStop> to_stop(nb::handle object);
 
 void add_model(nb::module_& module);
 void add_session(nb::module_& module);

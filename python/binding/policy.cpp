@@ -2,6 +2,7 @@
 // and converts what a person passes.
 #include <optional>
 #include <string>
+#include <tuple>
 #include <variant>
 #include <vector>
 
@@ -11,6 +12,7 @@
 #include "nanobind/stl/optional.h"
 #include "nanobind/stl/string.h"
 #include "nanobind/stl/string_view.h"
+#include "nanobind/stl/tuple.h"
 #include "nanobind/stl/vector.h"
 #include "policy/calibration.h"
 #include "policy/criteria.h"
@@ -101,6 +103,20 @@ Args:
       .def("__eq__",
            [](const policy::Policy& a, nb::handle b) {
              return nb::isinstance<policy::Policy>(b) && a == nb::cast<const policy::Policy&>(b);
+           })
+      .def("__getstate__",
+           [](const policy::Policy& self) {
+             return nb::make_tuple(std::string(to_string(self.criterion)), self.thresholds,
+                                   self.temperatures, std::string(to_string(self.ensemble)),
+                                   self.ensemble_weights);
+           })
+      .def("__setstate__",
+           [](policy::Policy* self,
+              const std::tuple<std::string, policy::Thresholds, std::vector<float>, std::string,
+                               std::vector<float>>& state) {
+             const auto& [criterion, thresholds, temperatures, ensemble, weights] = state;
+             new (self) policy::Policy(
+                 make_policy(criterion, thresholds, temperatures, ensemble, weights));
            })
       .def("__repr__", [](const policy::Policy& self) { return "Policy(" + describe(self) + ")"; });
 

@@ -13,7 +13,6 @@
 #include "core/error.h"
 #include "images.h"
 #include "model.h"
-#include "nanobind/stl/filesystem.h"
 #include "nanobind/stl/optional.h"
 #include "nanobind/stl/shared_ptr.h"
 #include "nanobind/stl/string.h"
@@ -46,10 +45,10 @@ class PythonSession {
 
  public:
   PythonSession(std::shared_ptr<LoadedModel> model, nb::handle stop, bool probabilities,
-                std::optional<std::int64_t> max_pixels)
+                nb::handle max_pixels)
       : model_(std::move(model)), probabilities_(probabilities) {
     SessionOptions options = {to_stop(stop), probabilities};
-    if (max_pixels) options.max_pixels = *max_pixels;
+    if (!max_pixels.is_none()) options.max_pixels = to_whole_number(max_pixels, "max_pixels");
     std::optional<Session> made;
     run_unlocked([&] { made.emplace(model_->get(), options); });
     session_ = make_owned(std::move(*made));
@@ -59,8 +58,7 @@ class PythonSession {
                       const std::optional<Cancellation>& cancellation) {
     const Images images = to_images(object, model_->get());
     const ImageOptions options = {to_stop(stop), cancellation};
-    if (images.single && is_path(object))
-      check_image_readable(nb::cast<std::filesystem::path>(object).string());
+    if (images.single && is_path(object)) check_image_readable(to_path(object).string());
     return images.single ? classify_one(images.views.front(), options)
                          : classify_many(images.views, options);
   }
@@ -93,8 +91,12 @@ class PythonSession {
     return to_numpy(std::move(all), {exits, count, classes});
   }
 
-  Stream begin_stream(bool in_order, double flush_after_ms, std::int64_t max_pending) {
+  Stream begin_stream(bool in_order, nb::handle flush_after, nb::handle most_pending) {
     model_->get();
+    const double flush_after_ms = to_number(flush_after, "flush_after_ms");
+    const std::int64_t max_pending = to_whole_number(most_pending, "max_pending");
+    if (max_pending < 1)
+      throw UsageError(fmt::format("max_pending: expected at least 1, got {}", max_pending));
     Stream stream;
     stream.max_pending = max_pending;
     run_unlocked([&] {
@@ -113,10 +115,10 @@ class PythonSession {
   }
 
   nb::list push(const Stream& stream, std::int64_t id, nb::handle object, nb::handle stop) {
-    const Images images = to_images(object, model_->get());
+    const std::string place = fmt::format("item {}", id);
+    const Images images = to_images(object, model_->get(), place);
     if (!images.single)
-      throw UsageError(
-          fmt::format("stream: item {} is several images: pass one image an item", id));
+      throw UsageError(fmt::format("stream: {} is several images: pass one image an item", place));
     const ImageOptions options = {to_stop(stop), stream.cancellation};
     const std::int64_t most = stream.max_pending;
     return go_on(stream, session_->pending() + 1 >= most ? most : 1,
@@ -303,17 +305,20 @@ void add_session(nb::module_& module) {
                            "are answered with an error at the next exit they would reach.")
       .def(nb::init<>())
       .def("cancel", &Cancellation::cancel, "Withdraws the images.")
-      .def_prop_ro("cancelled", &Cancellation::is_cancelled, "Whether cancel() was called.");
+      .def_prop_ro("cancelled", &Cancellation::is_cancelled, "Whether cancel() was called.")
+      .def("__repr__", [](const Cancellation& self) {
+        return fmt::format("Cancellation(cancelled={})", self.is_cancelled() ? "True" : "False");
+      });
 
   nb::class_<Stream>(module, "Stream");
   nb::class_<PythonSession>(module, "Session")
-      .def(nb::init<std::shared_ptr<LoadedModel>, nb::handle, bool, std::optional<std::int64_t>>(),
-           "model"_a, "stop"_a.none(), "probabilities"_a, "max_pixels"_a.none())
+      .def(nb::init<std::shared_ptr<LoadedModel>, nb::handle, bool, nb::handle>(), "model"_a,
+           "stop"_a.none(), "probabilities"_a, "max_pixels"_a.none())
       .def("classify", &PythonSession::classify, "images"_a.none(), "stop"_a.none(),
            "cancellation"_a.none())
       .def("logits", &PythonSession::logits, "images"_a.none())
-      .def("begin_stream", &PythonSession::begin_stream, "in_order"_a, "flush_after_ms"_a,
-           "max_pending"_a)
+      .def("begin_stream", &PythonSession::begin_stream, "in_order"_a, "flush_after_ms"_a.none(),
+           "max_pending"_a.none())
       .def("push", &PythonSession::push, "stream"_a, "id"_a, "image"_a.none(), "stop"_a.none())
       .def("poll", &PythonSession::poll, "stream"_a)
       .def("due_in", &PythonSession::due_in)

@@ -10,6 +10,7 @@
 #include "calls.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/safetensors.h"
 #include "images.h"
 #include "model.h"
 #include "nanobind/stl/array.h"
@@ -203,6 +204,23 @@ void add_workflow(nb::module_& module) {
         workflow::check_output("out", out, {inputs.begin(), inputs.end()});
       },
       nb::arg("out"), nb::arg("inputs"));
+  // The weights of a model file, by name: those of f32 as arrays, quantized ones as None.
+  module.def(
+      "read_weights",
+      [](const std::string& path) {
+        const auto file = core::Safetensors::open(path);
+        file.check_length();
+        nb::dict weights;
+        for (const auto& [name, tensor] : file.tensors()) {
+          if (tensor.dtype == core::DType::u64) continue;  // hashes of images
+          weights[name.c_str()] =
+              tensor.dtype == core::DType::f32
+                  ? to_numpy(tensor.to_f32(), {tensor.shape.begin(), tensor.shape.end()})
+                  : nb::none();
+        }
+        return weights;
+      },
+      nb::arg("path"));
   module.def(
       "copy_file",
       [](const std::string& from, const std::string& to) {

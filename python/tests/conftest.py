@@ -32,6 +32,12 @@ def model(model_path):
     return offramp.load(model_path, threads=1)
 
 
+@pytest.fixture(autouse=True)
+def no_earlier_certificates():
+    """Tests certify the same images."""
+    offramp.policy._certificates.clear()
+
+
 @pytest.fixture(scope="session")
 def two_threads(model_path):
     return offramp.load(model_path, threads=2)

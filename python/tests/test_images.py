@@ -110,7 +110,8 @@ def test_wrong_arrays_are_refused_in_one_line(session):
     refused(session, zeros((3, 32, 32), np.uint8), ValueError, "[3, 32, 32]", "transpose(1, 2, 0)")
     refused(session, zeros((2, 3, 32, 32), np.uint8), ValueError, "transpose(0, 2, 3, 1)")
     refused(session, zeros((32, 32), np.uint8), ValueError, "grey")
-    refused(session, zeros((32, 32, 4), np.uint8), ValueError, "[32, 32, 4]")
+    refused(session, zeros((32, 32, 4), np.uint8), ValueError, "[32, 32, 4]", "x[..., :3]")
+    refused(session, zeros((32, 32, 1), np.uint8), ValueError, "[32, 32, 1]", "numpy.repeat")
     refused(session, zeros((32, 32, 3), np.float64), ValueError, "float64", "float32")
     refused(session, zeros((32, 32, 3), np.int64), ValueError, "int64")
     refused(session, zeros((32, 32, 3), np.float32), ValueError, "channels first", "(255 * x)", "uint8")
@@ -138,6 +139,8 @@ def test_files_that_are_no_images(session, tmp_path):
     refused(session, "nowhere.png", FileNotFoundError, "nowhere.png")
     refused(session, tmp_path, IsADirectoryError, str(tmp_path), "pass a list", "rglob")
     refused(session, tmp_path / "*.png", FileNotFoundError, "*.png", "glob.glob(pattern)")
+    refused(session, "image\0.png", ValueError, "null")
+    refused(session, ["image\0.png"], ValueError, "null")
     text = tmp_path / "text.png"
     text.write_text("hello")
     refused(session, text, offramp.Error, "text.png: ", "not a JPEG, PNG, WebP or BMP")

@@ -100,3 +100,19 @@ def test_numbers_that_are_no_rates_are_refused(test_set):
     ):
         with pytest.raises(offramp.Error):
             wrong()
+
+
+def test_results_are_short_at_a_prompt(test_set):
+    logits, labels = test_set
+    fitted = policy.choose(logits, labels, COSTS, max_cost=0.6).policy
+    curves = metrics.sweep(logits, labels, logits, labels, COSTS)
+    for result in (
+        metrics.measure(logits, labels, costs=COSTS),
+        metrics.measure_policy(fitted, logits, labels, COSTS),
+        *metrics.controls(fitted, logits, labels, COSTS).values(),
+        *curves,
+        metrics.reliability([0.5, 0.9], [True, False]),
+    ):
+        assert repr(result).startswith(type(result).__name__ + "(")
+        assert len(repr(result)) < 300 and "\n" not in repr(result) and "array(" not in repr(result)
+    assert len(repr(curves)) < 4000

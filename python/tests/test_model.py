@@ -32,6 +32,11 @@ def test_the_models_of_the_repository_run():
     assert shipped.session().classify(np.zeros((32, 32, 3), np.uint8)).error is None
 
 
+def test_a_path_with_a_null_character_is_refused(model_path):
+    with pytest.raises(ValueError, match="^path: a null character in it$"):
+        offramp.load(f"{model_path}\0.safetensors")
+
+
 def test_a_missing_file_is_not_found():
     with pytest.raises(FileNotFoundError, match="nowhere.safetensors"):
         offramp.load("nowhere.safetensors")

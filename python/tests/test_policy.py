@@ -1,3 +1,5 @@
+import pickle
+
 import numpy as np
 import pytest
 from conftest import make_logits
@@ -122,7 +124,22 @@ def test_a_label_free_certificate_reads_no_label(tune, certify):
     _, answers = stops(result.policy, logits)
     assert (answers != logits[-1].argmax(axis=1)).sum() == result.counted
     with pytest.raises(ValueError, match="certify_labels"):
-        policy.certify(*tune, logits, None, COSTS, epsilon=0.03)
+        policy.certify(*tune, logits, None, COSTS, epsilon=0.03, attempt=2)
+
+
+def test_the_same_certify_images_are_not_taken_twice_without_a_word(tune, certify):
+    logits, labels = certify
+    first = policy.certify(*tune, *certify, COSTS, epsilon=0.03)
+    again = policy.certify(*tune, list(logits), labels, np.array(COSTS), epsilon=0.03)
+    assert again.policy == first.policy
+    policy.certify(*tune, *certify, COSTS, epsilon=0.02, attempt=2)
+    turned = logits[:, ::-1], labels[::-1]
+    with pytest.warns(UserWarning, match="^certify_logits: attempt 1 on these .* attempt=3 "):
+        policy.certify(*tune, *turned, COSTS, epsilon=0.025)
+    fitted = policy.fit(*tune, criterion="entropy")
+    with pytest.warns(UserWarning, match="attempt 2 on these images was another call"):
+        policy.certify(*tune, *certify, COSTS, epsilon=0.02, attempt=2, policy=fitted)
+    policy.certify(*tune, logits[:, 1:], labels[1:], COSTS, epsilon=0.02)
 
 
 def test_tune_images_certify_nothing(tune, certify):
@@ -156,6 +173,19 @@ def test_results_are_short_at_a_prompt(tune, certify):
     assert result.statement in repr(result) and "of a path of" in repr(result)
     nothing = policy.certify(*tune, *make_logits(50, seed=3), COSTS, epsilon=0.01)
     assert "nothing is certified" in repr(nothing)
+    step = result.path[result.chosen]
+    assert repr(step).startswith("PathStep(thresholds 0.") and len(repr(step)) < 120
+    chosen = policy.choose(*tune, COSTS, max_cost=0.6)
+    assert f"accuracy {chosen.accuracy:.4f}" in repr(chosen) and len(repr(chosen)) < 200
+    replayed = policy.replay(result.policy, tune[0])
+    assert repr(replayed).startswith("Replay(2000 images; exits 1: ") and len(repr(replayed)) < 80
+
+
+def test_policies_and_certificates_are_pickled(tune, certify):
+    weighted = policy.fit(*tune, ensemble="weighted")
+    assert pickle.loads(pickle.dumps(weighted)) == weighted
+    result = policy.certify(*tune, *certify, COSTS, epsilon=0.03)
+    assert pickle.loads(pickle.dumps(result)) == result
 
 
 def test_too_few_images_certify_nothing(tune):

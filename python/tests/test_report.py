@@ -15,13 +15,14 @@ class Page(html.parser.HTMLParser):
 
     def __init__(self, page):
         super().__init__()
-        self.text, self.sources = "", []
+        self.text, self.sources, self.documents = "", [], []
         self.feed(page)
 
     def handle_data(self, data):
         self.text += data
 
     def handle_starttag(self, tag, attributes):
+        self.documents += [value for name, value in attributes if name == "srcdoc"]
         self.sources += [value for name, value in attributes if name in ("src", "href")]
 
 
@@ -48,7 +49,13 @@ def test_a_page_shows_the_policy_and_the_images(test_set, tmp_path):
     )
     assert file.read_text(encoding="utf-8") == page
     assert page.path == str(file) and len(repr(page)) < 300 and "MB of HTML" in repr(page)
-    assert offramp.report(*test_set, COSTS).path is None
+    without = offramp.report(*test_set, COSTS)
+    assert without.path is None
+    without.save(tmp_path / "later.html")
+    assert without.path == str(tmp_path / "later.html")
+    assert (tmp_path / "later.html").read_text(encoding="utf-8") == without
+    frame = Page(without._repr_html_())
+    assert Page(frame.documents[0]).text == Page(without).text
     shown = Page(page)
     for text in ("someone's network", "cat", "<b>", "framework", certified.statement, "not checked here"):
         assert text in shown.text

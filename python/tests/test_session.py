@@ -1,6 +1,7 @@
 import asyncio
 import gc
 import os
+import pickle
 import resource
 import signal
 import subprocess
@@ -103,6 +104,65 @@ def test_numbers_of_numpy_are_rules(model, images):
         model.session("sometimes", deadline_ms=10_000)
 
 
+def test_rules_show_how_they_were_made(model):
+    stop = offramp.Stop
+    for text in (
+        "Stop.by_policy()", "Stop.never()", "Stop.at_threshold(0.5)", "Stop.within(5.0)",
+        "Stop.at_score('patience', 2.0)", "Stop.at_step(1)", "Stop.within_macs(1000)",
+        "Stop.by_policy().and_within(2.5).and_within_macs(1000)",
+    ):  # fmt: skip
+        rule = eval(text, {"Stop": stop})
+        assert repr(rule) == text
+        other = pickle.loads(pickle.dumps(rule))
+        assert other == rule and repr(other) == text
+    assert repr(stop.at_threshold(np.float32(0.25))) == "Stop.at_threshold(0.25)"
+    assert stop.at_threshold(0.5) != stop.at_threshold(0.6)
+
+
+def test_a_wrong_kind_of_number_is_refused_in_one_line(model):
+    stop = offramp.Stop
+    for call, message in (
+        (lambda: stop.at_threshold(None), "threshold: expected a number, got NoneType"),
+        (lambda: stop.at_threshold("0.5"), "threshold: expected a number, got str"),
+        (lambda: stop.at_score(3, 0.5), "criterion: expected a str"),
+        (lambda: stop.at_step(1.0), "step: expected a whole number, got float"),
+        (lambda: stop.within("5"), "milliseconds: expected a number, got str"),
+        (lambda: stop.never().and_within_macs(1e6), "macs: expected a whole number, got float"),
+        (lambda: model.session(max_pixels=1.5), "max_pixels: expected a whole number, got float"),
+        (lambda: model.session(deadline_ms="5"), "milliseconds: expected a number, got str"),
+        (lambda: next(model.session().stream([], max_pending=None)), "max_pending: .* NoneType"),
+        (lambda: next(model.session().stream([], flush_after_ms="5")), "flush_after_ms: .* str"),
+        (lambda: offramp.load(model.path, threads=1.5), "threads: .* got float"),
+        (lambda: offramp.load(model.path, precision=None), "precision: expected a str, got None"),
+    ):
+        with pytest.raises(TypeError, match=f"^{message}") as caught:
+            call()
+        assert "\n" not in str(caught.value)
+    with pytest.raises(ValueError, match="^step: expected a whole number of at most 63 bits$"):
+        stop.at_step(2**70)
+    with pytest.raises(ValueError, match="^max_pending: expected at least 1, got 0$"):
+        next(model.session().stream([], max_pending=0))
+
+
+def test_handles_are_short_at_a_prompt(model, images):
+    withdrawn = offramp.Cancellation()
+    assert repr(withdrawn) == "Cancellation(cancelled=False)"
+    withdrawn.cancel()
+    assert repr(withdrawn) == "Cancellation(cancelled=True)"
+    session = model.session()
+    session.classify(images)
+    stats = session.stats()
+    assert repr(stats).startswith(f"Stats(64 images; exits 1: {stats.exits[0]}, 2: ")
+    assert len(repr(stats)) < 200 and repr(model.session().stats()) == "Stats(0 images)"
+    assert repr(model.guarantee()).startswith("Guarantee(harm ≤ 0.02 with probability ≥ 0.95; in force")
+    assert repr(model.policy_path[0]) == (
+        "PolicyStep(thresholds none, none, accuracy 0.9000 at relative cost 1.100, certified)"
+    )
+    waiting = model.async_session()
+    assert repr(waiting).startswith("AsyncSession(Model(")
+    waiting.close()
+
+
 def test_steps_of_the_certified_path_are_rules(model, images):
     path = model.policy_path
     assert [step.certified for step in path] == [True, True, True, False]
@@ -170,6 +230,14 @@ def test_a_stream_has_the_errors_of_its_images(model, images):
         list(model.session().stream([images]))
     with pytest.raises(ValueError, match="max_pending|most_pending"):
         list(model.session().stream(images, max_pending=0))
+
+
+def test_a_stream_of_one_image_is_refused(model, tmp_path):
+    for one in ("image.png", tmp_path / "image.png", b"\x89PNG"):
+        with pytest.raises(TypeError, match="^stream: expected an iterable of images, got one image"):
+            next(model.session().stream(one))
+    with pytest.raises(TypeError, match="^item 1: int is no image"):
+        list(model.session().stream([np.zeros((32, 32, 3), np.uint8), 5]))
 
 
 def test_a_stream_that_is_left_leaves_the_session_usable(model, images):

@@ -8,6 +8,8 @@ import tempfile
 
 import numpy as np
 import pytest
+import tiny_model
+from conftest import SHIPPED
 
 import offramp
 
@@ -308,6 +310,41 @@ def test_what_was_trained_since_comes_back_too(tmp_path):
     assert np.array_equal(state["9.weight"].numpy(), 2 * weight)
     assert torch.equal(state["0.weight"], network[0].weight)
     assert imported.path == str(tmp_path / "net.safetensors")
+
+
+def test_heads_come_back_with_all_weights(model_path, model, images):
+    """The network of tiny_model.py, written in PyTorch, with the weights of its file."""
+    state = offramp.state_dict(model_path)
+    assert set(state) == set(tiny_model.weights())
+    network = nn.ModuleDict()
+    for k, (inputs, outputs, kernel) in enumerate([(3, 8, 4), (8, 16, 2), (16, 16, 2)], 1):
+        network[f"conv{k}"] = nn.Conv2d(inputs, outputs, kernel, kernel)
+    heads = nn.ModuleDict(
+        {str(k): nn.ModuleDict({"fc": nn.Linear(size, 5)}) for k, size in ((1, 8), (2, 16))}
+    )
+    network["exits"], network["fc"] = heads, nn.Linear(16, 5)
+    network.load_state_dict(state)
+    features = (torch.from_numpy(images).permute(0, 3, 1, 2) / 255 - 0.5) / 0.25
+    logits = []
+    for k in (1, 2, 3):
+        features = network[f"conv{k}"](features).relu()
+        head = heads[str(k)]["fc"] if k < 3 else network["fc"]
+        logits.append(head(features.mean((2, 3))))
+    logits = torch.stack(logits).detach().numpy()
+    expected = offramp.load(model_path, "f32").session().logits(images)
+    assert np.abs(logits - expected).max() < TOLERANCE * np.abs(expected).max()
+    with pytest.raises(ValueError, match="^state_dict: a module and an example input go together$"):
+        offramp.state_dict(model_path, example_input=torch.zeros(1, 3, 32, 32))
+    with pytest.raises(offramp.Error, match="the weights are quantized"):
+        offramp.state_dict(SHIPPED)
+
+
+def test_a_damaged_file_has_no_weights(model_path, tmp_path):
+    whole = model_path.read_bytes()
+    for size in (0, 7, 100, len(whole) - 1):
+        (tmp_path / "cut").write_bytes(whole[:size])
+        with pytest.raises(offramp.Error, match="cut: "):
+            offramp.state_dict(tmp_path / "cut")
 
 
 class Scaled(nn.Module):

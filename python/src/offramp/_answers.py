@@ -9,6 +9,8 @@ from typing import overload
 
 import numpy as np
 
+from ._texts import exits_text
+
 
 @dataclasses.dataclass(slots=True, eq=False)
 class Answer:
@@ -155,10 +157,7 @@ class Answers:
         if count:
             last = int(self.exit.max())
             exits = np.bincount(self.exit[good], minlength=last + 1)[1:]
-            parts.append(
-                "exits "
-                + ", ".join(f"{k + 1}: {int(n)}" for k, n in enumerate(exits))
-            )
+            parts.append(exits_text(exits))
             parts.append(f"mean relative cost {self.relative_cost[good].mean():.3f}")
         if self.limited.any():
             parts.append(f"{int(self.limited.sum())} limited by a deadline or a budget")

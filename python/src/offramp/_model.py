@@ -16,6 +16,7 @@ import numpy as np
 from . import _core
 from ._answers import Answer, Answers
 from ._core import Cancellation, Stop
+from ._texts import exits_text, thresholds_text
 
 StopLike = Stop | float | str | None
 
@@ -51,6 +52,15 @@ class Guarantee:
     against: str = "last_exit"
     disagreement: float | None = None
 
+    def __repr__(self) -> str:
+        known = {True: "in force", False: "not in force", None: "not known to be in force"}
+        against = "" if self.against == "last_exit" else f" against the {self.against}"
+        why = f": {self.why}" if self.why else ""
+        return (
+            f"Guarantee({self.of}{against} ≤ {self.epsilon:g} with probability ≥ "
+            f"{1 - self.delta:g}; {known[self.in_force]}{why})"
+        )
+
 
 @dataclasses.dataclass(slots=True, frozen=True)
 class PolicyStep:
@@ -67,6 +77,13 @@ class PolicyStep:
     accuracy: float
     relative_cost: float
     certified: bool
+
+    def __repr__(self) -> str:
+        certified = "certified" if self.certified else "not certified"
+        return (
+            f"PolicyStep({thresholds_text(self.thresholds)}, accuracy {self.accuracy:.4f} at "
+            f"relative cost {self.relative_cost:.3f}, {certified})"
+        )
 
 
 @dataclasses.dataclass(slots=True, frozen=True, eq=False)
@@ -100,6 +117,17 @@ class Stats:
     drift_distance: float
     drift_p_value: float
 
+    def __repr__(self) -> str:
+        if self.images == 0:
+            return "Stats(0 images)"
+        drift = self.drift
+        if self.drift != "unknown":
+            drift += f", {100 * self.drift_distance:.1f} % of the images stop at other exits"
+        return (
+            f"Stats({self.images} images; {exits_text(self.exits)}; mean relative cost "
+            f"{self.relative_cost:.3f}; drift: {drift})"
+        )
+
 
 def _with_limits(stop: StopLike, deadline_ms: float | None, by_default: Stop | None) -> StopLike:
     if deadline_ms is None:
@@ -125,6 +153,8 @@ class Model:
         batch: int = 8,
     ):
         self._options = (precision, threads, batch)
+        if not isinstance(precision, str):
+            raise TypeError(f"precision: expected a str, got {type(precision).__name__}")
         self._core = _core.Model(os.fsdecode(path), precision, threads, batch)
         self._path = self._core.path
         self._classes = self._core.classes()
@@ -392,6 +422,7 @@ class Session:
                 a batch is full or the images end. It is looked at when the next image comes.
             max_pending: images taken and not yet answered, at most.
         """
+        _check_many(images)
         stream = self._core.begin_stream(in_order, flush_after_ms, max_pending)
         finished = False
         try:
@@ -434,6 +465,12 @@ class Session:
         if self._model._core.closed:
             return f"Session({self._model!r})"
         return f"Session({self._model!r}; {self.stats().images} images so far)"
+
+
+def _check_many(images: Any) -> None:
+    if isinstance(images, (str, bytes, bytearray, memoryview, os.PathLike)):
+        kind = type(images).__name__
+        raise TypeError(f"stream: expected an iterable of images, got one image, of type {kind}")
 
 
 class _Reader:
@@ -550,6 +587,7 @@ class AsyncSession:
         those that have waited for `flush_after_ms` are run. An iterable other than a list, a tuple
         or an array, such as a generator or a data loader, is read by a thread of its own, so it may
         wait for its images."""
+        _check_many(images)
         loop = asyncio.get_running_loop()
         core = self._session._core
 
@@ -580,6 +618,9 @@ class AsyncSession:
             source.close()
             if not finished:
                 await loop.run_in_executor(self._thread, core.drop_stream, stream)
+
+    def __repr__(self) -> str:
+        return f"Async{self._session!r}"
 
     def close(self) -> None:
         """Ends the thread, after the call that runs, for which it waits. ``async with`` waits

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,7 +16,7 @@ from .policy import Certification, Chosen
 
 
 class Report(str):
-    """A page of HTML: a str, whose repr is short.
+    """A page of HTML: a str, whose repr is short. A notebook shows the page.
 
     Attributes:
         path: the file that it was written to; None: to none.
@@ -31,6 +32,17 @@ class Report(str):
     def __repr__(self) -> str:
         place = "" if self.path is None else f"{self.path!r}, "
         return f"Report({place}{len(self) / 1e6:.1f} MB of HTML)"
+
+    def _repr_html_(self) -> str:
+        # In a frame of its own: the page's styles and scripts are not those of the notebook.
+        page = html.escape(self, quote=True)
+        return f'<iframe srcdoc="{page}" style="width: 100%; height: 40em; border: 0"></iframe>'
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the page to a file, and keeps its path."""
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(self)
+        self.path = os.fsdecode(path)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Report, (str(self), self.path)
@@ -130,7 +142,7 @@ def report(
         [(str(key), str(value)) for key, value in (facts or {}).items()],
         aim, guarantee, guarantee_status,
     )  # fmt: skip
+    result = Report(page)
     if path is not None:
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(page)
-    return Report(page, None if path is None else os.fsdecode(path))
+        result.save(path)
+    return result

@@ -22,7 +22,6 @@ import numpy as np
 from . import _core
 from ._core import Error, UsageError
 from ._model import load
-from ._tensors import read_tensors
 from ._workflow import Imported, imported_with_input
 
 _OPSET = 17
@@ -114,23 +113,29 @@ def from_torch(
 
 def state_dict(
     model: str | os.PathLike[str],
-    module: Any,
-    example_input: Any,
+    module: Any = None,
+    example_input: Any = None,
     *,
     strict: bool = True,
 ) -> dict[str, Any]:
-    """The weights of a model file as a state dict of the PyTorch module that it was imported from.
+    """The weights of a model file as a state dict of PyTorch.
 
         net.load_state_dict(offramp.state_dict("net.safetensors", net, example_input))
+        weights = offramp.state_dict("net.safetensors")
 
-    The weights of `module` do not matter, only its layers: it is exported as by `from_torch`, to
-    find out which tensors of a model file are its parameters. Early exits that were added to the
-    model are not part of the module and are left out.
+    With a module, which the model was imported from: its state dict. The weights of `module` do not
+    matter, only its layers: it is exported as by `from_torch`, to find out which tensors of a model
+    file are its parameters. Early exits that were added to the model are not part of the module and
+    are left out.
+
+    Without a module: all weights, by their names in the file. Those of a head begin with
+    ``exits.<k>.``, of exit k from 1. The other names are torchvision's where `offramp.train` built
+    the network.
 
     Args:
         model: the model file, in f32, or a run folder.
-        module: the ``torch.nn.Module``, or one that was built in the same way.
-        example_input: as that of `from_torch`.
+        module: the ``torch.nn.Module``, or one that was built in the same way; or None.
+        example_input: as that of `from_torch`; it goes with a module.
         strict: whether every parameter and buffer must be in the model file. A parameter is not,
             if it is joined with those of another layer: scales of layers (ConvNeXt), batch norms of
             vectors; or if the logits in evaluation mode do not depend on it: auxiliary heads
@@ -144,15 +149,26 @@ def state_dict(
     Raises:
         FileNotFoundError: there is no such file.
         TypeError: `module` is no module.
-        ValueError: a module that cannot run the example input; a model of another network.
+        ValueError: a module that cannot run the example input; a model of another network; a module
+            without an example input, or the reverse.
         Error: torch is not installed; the module cannot be exported or imported; with `strict`, a
             parameter is not in the file; the file was quantized.
     """
     torch = _pytorch("state_dict")
-    if not isinstance(module, torch.nn.Module):
+    if not (module is None or isinstance(module, torch.nn.Module)):
         raise TypeError(f"module: expected a torch.nn.Module, got {type(module).__name__}")
+    if (module is None) != (example_input is None):
+        raise UsageError("state_dict: a module and an example input go together")
     path = _core.find_model(os.fsdecode(model))
-    stored = read_tensors(path)
+    stored = _core.read_weights(path)
+    quantized = Error(
+        f"{path}: the weights are quantized, so they are not those of the module; take the file "
+        "that it was quantized from"
+    )
+    if module is None:
+        if any(value is None for value in stored.values()):
+            raise quantized
+        return {key: torch.from_numpy(value) for key, value in stored.items()}
     example = _example(torch, module, example_input)
     name = type(module).__name__
     with tempfile.TemporaryDirectory(prefix="offramp-") as folder:
@@ -164,7 +180,7 @@ def state_dict(
             imported_with_input(network, plain, None, None, None, None, "crop", None)
         except Error as error:
             raise type(error)(str(error).replace(str(network), name)) from None
-        of_module = read_tensors(plain)
+        of_module = _core.read_weights(str(plain))
     own = module.state_dict()
     kept = {key for key, value in own.items() if _is_stored(value, of_module.get(key))}
     lost = [key for key in own if key not in kept and not key.endswith("num_batches_tracked")]
@@ -174,19 +190,18 @@ def state_dict(
             "with another layer, or not used by the logits; strict=False leaves them out"
         )
     for key, value in of_module.items():
-        if value.dtype != np.float32:  # hashes of images
-            continue
-        here = stored.get(key)
-        if here is None or here.shape != value.shape:
-            found = "is missing" if here is None else f"is {list(here.shape)}"
+        if key not in stored:
             raise UsageError(
-                f"{path}: not a model of this module: tensor \"{key}\" {found}, expected "
+                f'{path}: not a model of this module: tensor "{key}" is missing, expected '
                 f"{list(value.shape)}"
             )
-        if here.dtype != np.float32:
-            raise Error(
-                f"{path}: the weights are quantized, so they are not those of the module; take the "
-                "file that it was quantized from"
+        here = stored[key]
+        if here is None:
+            raise quantized
+        if here.shape != value.shape:
+            raise UsageError(
+                f'{path}: not a model of this module: tensor "{key}" is {list(here.shape)}, '
+                f"expected {list(value.shape)}"
             )
         if strict and key not in kept and not np.array_equal(here, value):
             raise UsageError(

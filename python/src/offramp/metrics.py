@@ -15,6 +15,7 @@ import numpy as np
 from . import _core
 from ._arrays import costs_array, labels_array, labels_of, logits_array
 from ._core import Policy, UsageError
+from ._texts import rate_text
 from .policy import replay
 
 __all__ = [
@@ -54,6 +55,10 @@ class ExitMetrics:
     nll: float
     ece: float
 
+    def __repr__(self) -> str:
+        accuracy = rate_text(self.accuracy, self.accuracy_interval)
+        return f"ExitMetrics(accuracy {accuracy}, nll {self.nll:.4f}, ece {self.ece:.4f})"
+
 
 @dataclasses.dataclass(slots=True, frozen=True)
 class EnsembleMetrics:
@@ -62,6 +67,10 @@ class EnsembleMetrics:
     kind: str
     accuracy: float
     accuracy_interval: Interval
+
+    def __repr__(self) -> str:
+        accuracy = rate_text(self.accuracy, self.accuracy_interval)
+        return f"EnsembleMetrics({self.kind!r}, accuracy {accuracy})"
 
 
 @dataclasses.dataclass(slots=True, frozen=True, eq=False)
@@ -92,6 +101,14 @@ class Overthinking:
     lost_after: np.ndarray
     needed_cost: float | None
 
+    def __repr__(self) -> str:
+        cost = "" if self.needed_cost is None else f", mean cost needed {self.needed_cost:.3f}"
+        return (
+            f"Overthinking({self.images} images: {self.wasteful} wasteful, {self.destructive} "
+            f"destructive; {self.errors} errors of the last exit, {self.oracle} images that some "
+            f"exit classifies correctly{cost})"
+        )
+
 
 @dataclasses.dataclass(slots=True, frozen=True)
 class Metrics:
@@ -101,6 +118,10 @@ class Metrics:
     exits: list[ExitMetrics]
     ensembles: list[EnsembleMetrics]
     overthinking: Overthinking
+
+    def __repr__(self) -> str:
+        exits = ", ".join(f"{one.accuracy:.4f}" for one in self.exits)
+        return f"Metrics({self.images} images; accuracy by exit {exits}; {self.overthinking})"
 
 
 @dataclasses.dataclass(slots=True, frozen=True, eq=False)
@@ -123,6 +144,14 @@ class PolicyMetrics:
     help: float
     reference_accuracy: float
 
+    def __repr__(self) -> str:
+        shares = ", ".join(f"{share:.3f}" for share in self.shares)
+        return (
+            f"PolicyMetrics(accuracy {rate_text(self.accuracy, self.accuracy_interval)} at relative "
+            f"cost {self.relative_cost:.3f}; shares {shares}; harm {self.harm:.4f}, help "
+            f"{self.help:.4f}; reference {self.reference_accuracy:.4f})"
+        )
+
 
 @dataclasses.dataclass(slots=True, frozen=True)
 class Control:
@@ -141,6 +170,13 @@ class Control:
     difference: float
     difference_interval: Interval
 
+    def __repr__(self) -> str:
+        return (
+            f"Control(accuracy {rate_text(self.accuracy, self.accuracy_interval)} at relative cost "
+            f"{self.relative_cost:.3f}; difference "
+            f"{rate_text(self.difference, self.difference_interval)})"
+        )
+
 
 @dataclasses.dataclass(slots=True, frozen=True)
 class SweepPoint:
@@ -153,6 +189,12 @@ class SweepPoint:
     help: float
     shares: list[float]
 
+    def __repr__(self) -> str:
+        return (
+            f"SweepPoint(threshold {self.threshold:.4f}: accuracy {self.accuracy:.4f} at relative "
+            f"cost {self.relative_cost:.3f})"
+        )
+
 
 @dataclasses.dataclass(slots=True, frozen=True)
 class Curve:
@@ -164,6 +206,14 @@ class Curve:
     points: list[SweepPoint]
     tune_points: list[SweepPoint]
 
+    def __repr__(self) -> str:
+        first, last = self.points[0], self.points[-1]
+        return (
+            f"Curve({self.criterion!r}, ensemble {self.ensemble!r}: {len(self.points)} points, "
+            f"accuracy {first.accuracy:.4f} to {last.accuracy:.4f}, relative cost "
+            f"{first.relative_cost:.3f} to {last.relative_cost:.3f})"
+        )
+
 
 @dataclasses.dataclass(slots=True, frozen=True)
 class Reliability:
@@ -171,6 +221,9 @@ class Reliability:
 
     ece: float
     bins: list[tuple[int, float, float]]
+
+    def __repr__(self) -> str:
+        return f"Reliability(ece {self.ece:.4f}, {len(self.bins)} bins)"
 
 
 def _arrays(logits: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:

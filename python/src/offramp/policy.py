@@ -14,6 +14,7 @@ Arrays are numpy's, or anything numpy can read, such as torch tensors.
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ import numpy as np
 from . import _core
 from ._arrays import costs_array, labels_of, logits_array, named_as_arguments
 from ._core import Policy, UsageError, images_needed
+from ._texts import exits_text, thresholds_text
 
 __all__ = [
     "Chosen",
@@ -61,6 +63,15 @@ class Chosen:
     met: bool
     held_out_accuracy: float | None
 
+    def __repr__(self) -> str:
+        met = "" if self.met else ", the aim is not met"
+        held_out = self.held_out_accuracy
+        held_out = "" if held_out is None else f", held out {held_out:.4f}"
+        return (
+            f"Chosen({self.policy}{met}; accuracy {self.accuracy:.4f}{held_out}, at relative cost "
+            f"{self.relative_cost:.3f})"
+        )
+
 
 @dataclasses.dataclass(slots=True, frozen=True)
 class PathStep:
@@ -77,6 +88,12 @@ class PathStep:
     counted: int
     accuracy: float
     relative_cost: float
+
+    def __repr__(self) -> str:
+        return (
+            f"PathStep({thresholds_text(self.thresholds)}, {self.counted} counted, accuracy "
+            f"{self.accuracy:.4f} at relative cost {self.relative_cost:.3f})"
+        )
 
 
 @dataclasses.dataclass(slots=True, frozen=True)
@@ -138,6 +155,10 @@ class Replay:
     probability: np.ndarray
     reference_class_index: np.ndarray
     num_exits: int
+
+    def __repr__(self) -> str:
+        counts = np.bincount(self.exit, minlength=self.num_exits + 1)[1:]
+        return f"Replay({len(self.exit)} images; {exits_text(counts)})"
 
     @property
     def shares(self) -> np.ndarray:
@@ -267,6 +288,25 @@ def _refuse_tune_images(tune: np.ndarray, certified: np.ndarray) -> None:
         )
 
 
+# What certified which images in this process: {images: {attempt: call}}, as hashes.
+_certificates: dict[tuple[int, int], dict[int, int]] = {}
+
+
+def _warn_of_other_certificates(certified: np.ndarray, attempt: int, call: tuple[Any, ...]) -> None:
+    """The bounds of several certificates of the same images hold together only if each attempt has
+    its own number. The same call again gives the same certificate."""
+    hashes = _row_hashes(certified)
+    calls = _certificates.setdefault((len(hashes), int(hashes.sum())), {})
+    texts = [one.tobytes() if isinstance(one, np.ndarray) else repr(one) for one in call]
+    of_call = hash(tuple(texts))
+    if calls.setdefault(attempt, of_call) != of_call:
+        warnings.warn(
+            f"certify_logits: attempt {attempt} on these images was another call: with attempt="
+            f"{max(calls) + 1} this certificate and the earlier ones hold together",
+            stacklevel=3,
+        )
+
+
 def certify(
     tune_logits: Any,
     tune_labels: Any,
@@ -289,7 +329,8 @@ def certify(
     A path of ever bolder thresholds is fixed on the tune images, then tested along the certify
     images, which were used neither for training nor for any choice, up to the first failure. The
     certify images must be distinct: of exact copies only one may be among them. Logits that are
-    those of tune images are refused.
+    those of tune images are refused. Another call for the same certify images with the same attempt
+    is warned of, where both are made in one process.
 
     Args:
         tune_labels, certify_labels: None if `label_free`, where the temperatures are then 1 unless
@@ -324,12 +365,14 @@ def certify(
         truth = np.zeros(certified.shape[1], dtype=np.int64)
     else:
         truth = labels_of(certified, certify_labels, "certify_labels")
+    called = (policy.__getstate__(), tune, answers, truth, cost, epsilon, delta, label_free, against)
     (
         policy, holds, attempt, level, images, needed, counted, bound, thresholds, chosen, harmed,
         accuracy, relative_cost, statement, disagreement,
     ) = _core.certify(
         policy, tune, answers, certified, truth, cost, epsilon, delta, label_free, against, attempt
     )  # fmt: skip
+    _warn_of_other_certificates(certified, attempt, called)
     path = [PathStep(*step) for step in zip(thresholds, harmed, accuracy, relative_cost)]
     return Certification(
         policy, holds, statement, attempt, level, images, needed, counted, bound, path, chosen,
