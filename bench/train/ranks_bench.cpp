@@ -9,10 +9,11 @@
 // that latency; sums that were begun together wait together. For each row it prints
 //
 //   images/s   of all ranks together, the median of the rounds
-//   exchange   milliseconds a step during which sums of gradients were under way, added up
-//   waited     milliseconds a step that rank 0 waited for them after its backward pass
+//   exchange   milliseconds a step that the sums of gradients, and of the loss and the running
+//              statistics, which follow them, took, added up
+//   waited     milliseconds a step that rank 0 waited for these sums after its backward pass
 //   hidden     1 - waited / exchange
-//   statistics milliseconds a step that it waited for sums of batch norm, which nothing can hide
+//   batch norm milliseconds a step that it waited for batch norms' sums, which nothing can hide
 //
 // Rows are repeated in turn, because a machine's speed changes with time.
 
@@ -23,9 +24,10 @@
 #include <cstdio>
 #include <future>
 #include <iostream>
-#include <map>
+#include <optional>
 #include <sstream>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "core/numbers.h"
@@ -45,9 +47,9 @@ double seconds_since(Clock::time_point begin) {
   return std::chrono::duration<double>(Clock::now() - begin).count();
 }
 
-// What a rank has waited for, in seconds.
+// Seconds that sums took, and that a rank waited for them.
 struct Waits {
-  double exchange = 0, waited = 0, statistics = 0;
+  double exchange = 0, waited = 0;
 };
 
 // A process group whose sums take at least `delay`. It measures how long they take.
@@ -59,15 +61,15 @@ class DelayedGroup : public ProcessGroup {
   int rank() const override { return inner_.rank(); }
   int world() const override { return inner_.world(); }
   std::unique_ptr<Work> begin_sum(const torch::Tensor& tensor, Channel channel) override {
-    return std::make_unique<DelayedWork>(*this, inner_.begin_sum(tensor, channel), channel);
+    return std::make_unique<DelayedWork>(*this, inner_.begin_sum(tensor, channel));
   }
   Waits take() { return std::exchange(waits_, {}); }
 
  private:
   class DelayedWork : public Work {
    public:
-    DelayedWork(DelayedGroup& group, std::unique_ptr<Work> inner, Channel channel)
-        : group_(group), channel_(channel), begun_(Clock::now()) {
+    DelayedWork(DelayedGroup& group, std::unique_ptr<Work> inner)
+        : group_(group), begun_(Clock::now()) {
       // A thread of its own sees when the sum is complete, while this one still computes.
       seconds_ = std::async(std::launch::async,
                             [inner = std::move(inner), begun = begun_, delay = group.delay_] {
@@ -79,18 +81,12 @@ class DelayedGroup : public ProcessGroup {
     void wait() override {
       const auto before = Clock::now();
       const double taken = seconds_.get();
-      const double waited = seconds_since(before);
-      if (channel_ == Channel::gradients) {
-        group_.waits_.exchange += taken;
-        group_.waits_.waited += waited;
-      } else {
-        group_.waits_.statistics += waited;
-      }
+      group_.waits_.exchange += taken;
+      group_.waits_.waited += seconds_since(before);
     }
 
    private:
     DelayedGroup& group_;
-    Channel channel_;
     Clock::time_point begun_;
     std::future<double> seconds_;
   };
@@ -128,7 +124,7 @@ struct Row {
 };
 
 // Trains some steps as one rank, after two that are not measured.
-// @return seconds, exchange, waited and statistics, all a step
+// @return seconds, exchange, waited and batch norm, all a step
 std::string measure(ProcessGroup& all, const Row& row, const Settings& settings) {
   train::keep_freed_memory();
   torch::set_num_threads(row.threads);
@@ -138,12 +134,13 @@ std::string measure(ProcessGroup& all, const Row& row, const Settings& settings)
   recipe.network.exits = {"1", "2"};
   recipe.train.schedule = recipe::Schedule::constant;
   recipe.train.lr = 0.01;
-  DelayedGroup group(all, std::chrono::milliseconds(row.delay_ms));
+  const std::chrono::milliseconds delay(row.delay_ms);
+  DelayedGroup group(all, delay), batch_norm_group(all, delay);
   std::optional<train::GroupMoments> moments;
   std::optional<train::BucketedExchange> exchange;
   if (row.world > 1) {
     exchange.emplace(group);
-    if (row.synchronised) exchange->count_out(moments.emplace(group));
+    if (row.synchronised) exchange->count_out(moments.emplace(batch_norm_group));
   }
   train::Trainer trainer(train::TorchNetwork(train::graph_for(recipe, 32, 32, 10), torch::kCPU, 7),
                          {0.3, 0.3, 1}, recipe.train, 1 << 20, exchange ? &*exchange : nullptr,
@@ -151,16 +148,18 @@ std::string measure(ProcessGroup& all, const Row& row, const Settings& settings)
   NoiseBatches batches(settings.batch, all.rank(), all.world());
   for (int i = 0; i < 2; ++i) trainer.step(batches);
   group.take();
+  batch_norm_group.take();
   const auto begin = Clock::now();
   for (int i = 0; i < settings.steps; ++i) trainer.step(batches);
   const double seconds = seconds_since(begin);
   const Waits waits = group.take();
   return fmt::format("{} {} {} {}", seconds / settings.steps, waits.exchange / settings.steps,
-                     waits.waited / settings.steps, waits.statistics / settings.steps);
+                     waits.waited / settings.steps,
+                     batch_norm_group.take().waited / settings.steps);
 }
 
 struct Figures {
-  std::vector<double> seconds, exchange, waited, statistics;
+  std::vector<double> seconds, exchange, waited, batch_norm;
 };
 
 }  // namespace
@@ -191,16 +190,16 @@ int main(int argc, char** argv) {
           std::cerr << "ranks_bench: " << result.text << "\n";
           return 1;
         }
-      double seconds = 0, exchange = 0, waited = 0, statistics = 0;
-      std::istringstream(results[0].text) >> seconds >> exchange >> waited >> statistics;
+      double seconds = 0, exchange = 0, waited = 0, batch_norm = 0;
+      std::istringstream(results[0].text) >> seconds >> exchange >> waited >> batch_norm;
       figures[r].seconds.push_back(seconds);
       figures[r].exchange.push_back(exchange);
       figures[r].waited.push_back(waited);
-      figures[r].statistics.push_back(statistics);
+      figures[r].batch_norm.push_back(batch_norm);
     }
   fmt::print(
       "| ranks x threads | delay, ms | batch norm over | images/s | exchange, ms | waited, ms "
-      "| hidden | statistics, ms |\n|---|---|---|---|---|---|---|---|\n");
+      "| hidden | batch norm, ms |\n|---|---|---|---|---|---|---|---|\n");
   for (std::size_t r = 0; r < rows.size(); ++r) {
     const double exchange = core::median(figures[r].exchange);
     const double waited = core::median(figures[r].waited);
@@ -212,6 +211,6 @@ int main(int argc, char** argv) {
                static_cast<double>(settings.batch) / core::median(figures[r].seconds),
                1000 * exchange, 1000 * waited,
                exchange > 0 ? fmt::format("{:.1f} %", 100 * (1 - waited / exchange)) : "-",
-               1000 * core::median(figures[r].statistics));
+               1000 * core::median(figures[r].batch_norm));
   }
 }
