@@ -55,7 +55,7 @@ Model load(const Flags& flags) {
   Options options;
   options.precision = flags.run.precision;
   options.threads = flags.run.threads;
-  const Model model = Model::load(workflow::model_path(flags.model), options);
+  Model model = Model::load(workflow::model_path(flags.model), options);
   const workflow::Progress progress = terminal_progress();
   for (const std::string& note : model.notes()) progress.remark(note);
   return model;

@@ -95,7 +95,8 @@ void brighten(Values& values, double by) {
 void reduce_contrast(Values& values, double to) {
   std::array<double, 3> mean{};
   for (std::size_t i = 0; i < values.size(); ++i) mean[i % 3] += values[i];
-  for (double& m : mean) m /= static_cast<double>(values.size() / 3);
+  const std::size_t pixels = values.size() / 3;
+  for (double& m : mean) m /= static_cast<double>(pixels);
   for (std::size_t i = 0; i < values.size(); ++i)
     values[i] = (values[i] - mean[i % 3]) * to + mean[i % 3];
 }

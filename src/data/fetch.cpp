@@ -344,7 +344,7 @@ fs::path fetch(const Download& download, const fs::path& folder,
     throw Error(fmt::format("libcurl cannot start: {}", curl_easy_strerror(ready)));
   allowed_protocol(download.url);
 
-  const fs::path target = folder / download.file_name;
+  fs::path target = folder / download.file_name;
   if (fs::exists(target) && detail::md5_of_file(target) == download.md5) return target;
   const CreatedFolders created(folder);
   PartialDownload part(target);

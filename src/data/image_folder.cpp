@@ -164,6 +164,7 @@ Layout find_layout(Entries entries, Part part) {
     add_misplaced(entries, "", misplaced);
   }
   const auto train = find_folder(top, "train");
+  const bool has_train = train != top.end();
   Layout layout;
   layout.test_name = name_of_test_folder(top);
   const auto test = find_folder(top, layout.test_name);
@@ -185,8 +186,7 @@ Layout find_layout(Entries entries, Part part) {
     layout.train.classes = std::move(top);
   }
   // Images outside both parts are reported with one part only, so that they are counted once.
-  auto& reported =
-      layout.split && train == top.end() ? layout.test.misplaced : layout.train.misplaced;
+  auto& reported = layout.split && !has_train ? layout.test.misplaced : layout.train.misplaced;
   reported.insert(reported.begin(), misplaced.begin(), misplaced.end());
   return layout;
 }

@@ -18,8 +18,8 @@ void advise(std::span<const std::byte> part, int advice) {
   if (part.empty()) return;
   const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
   const auto begin = reinterpret_cast<std::uintptr_t>(part.data());
-  const std::uintptr_t first = begin / page * page;
-  ::madvise(reinterpret_cast<void*>(first), begin - first + part.size(), advice);
+  const std::size_t before = begin % page;
+  ::madvise(const_cast<std::byte*>(part.data()) - before, before + part.size(), advice);
 }
 
 class ResizedStore : public ImageStore {

@@ -101,7 +101,7 @@ std::vector<std::byte> simplified(std::span<const std::byte> bytes, const Header
   };
   if (header.bits == 8) {
     const std::size_t palette = kFileHeader + header_size;
-    append(palette, std::min<std::size_t>(pixels - palette, 4 * 256));
+    append(palette, std::min<std::size_t>(pixels - palette, std::size_t{4} * 256));
   }
   write_at(file, 10, static_cast<std::uint32_t>(file.size()));
   if (header_size != kCoreHeader) {

@@ -74,8 +74,8 @@ OtherWork other_work(const graph::Graph& graph) {
               // A bin has one row and one column more than its share of the input, rounded down, at
               // most two more.
               const graph::Shape& in = shapes.find(node.inputs[0])->second;
-              sum.values += values * static_cast<double>((in[1] / pool.grid.h + 2) *
-                                                         (in[2] / pool.grid.w + 2));
+              const std::int64_t height = in[1] / pool.grid.h + 2, width = in[2] / pool.grid.w + 2;
+              sum.values += values * static_cast<double>(height * width);
               add_windows();
             },
             [&](const core::OneOf<graph::Sigmoid, graph::Silu, graph::Gelu,

@@ -257,7 +257,7 @@ Json to_json(const policy::Guarantee& guarantee, bool with_against) {
 }
 
 std::string read_hash(JsonFields& fields) {
-  const std::string hash = fields.text("hash");
+  std::string hash = fields.text("hash");
   if (hash.size() != 16 || hash.find_first_not_of("0123456789abcdef") != hash.npos)
     throw Error(fmt::format("{}: got {}, expected 16 hexadecimal digits", fields.place_of("hash"),
                             core::quote(hash)));

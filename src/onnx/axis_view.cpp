@@ -86,10 +86,9 @@ AxisView AxisView::permuted(const std::vector<std::size_t>& order) const {
   return AxisView(std::move(dims));
 }
 
-AxisView AxisView::with_dim(std::size_t index, std::vector<Factor> factors) const {
+AxisView AxisView::with_dim(std::size_t index, const std::vector<Factor>& factors) const {
   AxisView result = *this;
-  result.dims_.insert(result.dims_.begin() + static_cast<std::ptrdiff_t>(index),
-                      merged(std::move(factors)));
+  result.dims_.insert(result.dims_.begin() + static_cast<std::ptrdiff_t>(index), merged(factors));
   return result;
 }
 

@@ -40,7 +40,7 @@ class AxisView {
   std::optional<AxisView> reshaped(const Dims& sizes) const;
   /// @param order  the dimension i of the result is dimension order[i] of this
   AxisView permuted(const std::vector<std::size_t>& order) const;
-  AxisView with_dim(std::size_t index, std::vector<Factor> factors) const;
+  AxisView with_dim(std::size_t index, const std::vector<Factor>& factors) const;
   AxisView without_dim(std::size_t index) const;
 
   /// True if the dimension is the whole axis of a tensor of this shape, in its order.

@@ -316,7 +316,7 @@ class Finisher {
       graph::Node node{name, std::get<graph::Op>(draft.op), {}};
       for (const int input : draft.inputs) node.inputs.push_back(tensor_names[at(input)]);
       for (auto& [suffix, tensor] : draft.parameters)
-        result.weights.emplace(name + "." + suffix, std::move(tensor));
+        result.weights.emplace(fmt::format("{}.{}", name, suffix), std::move(tensor));
       if (!draft.range) draft.range = passed_range(draft);
       if (draft.range && draft.shape.size() == 3) result.ranges.emplace(name, *draft.range);
       (head.contains(i) ? segment.head : segment.nodes).push_back(std::move(node));

@@ -45,9 +45,9 @@ double NodeView::number(std::string_view name, double otherwise) {
   return found == nullptr ? otherwise : static_cast<double>(found->f());
 }
 
-std::string NodeView::text(std::string_view name, std::string otherwise) {
+std::string NodeView::text(std::string_view name, const std::string& otherwise) {
   const AttributeProto* found = find(name, AttributeProto::STRING);
-  return found == nullptr ? std::move(otherwise) : found->s();
+  return found == nullptr ? otherwise : found->s();
 }
 
 std::vector<std::int64_t> NodeView::integers(std::string_view name) {

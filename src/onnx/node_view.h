@@ -25,7 +25,7 @@ class NodeView {
 
   std::int64_t integer(std::string_view name, std::int64_t otherwise);
   double number(std::string_view name, double otherwise);
-  std::string text(std::string_view name, std::string otherwise);
+  std::string text(std::string_view name, const std::string& otherwise);
   std::vector<std::int64_t> integers(std::string_view name);
   std::vector<float> numbers(std::string_view name);
   std::optional<Constant> tensor(std::string_view name);

@@ -165,7 +165,7 @@ class NetworkWriter {
   std::string restored_for(const graph::Node& node, GraphProto& graph, const std::string& tensor) {
     const auto outer = graph_of_.find(tensor);
     if (outer == graph_of_.end() || outer->second == &graph) return tensor;
-    const std::string local = fmt::format("{}/for_{}", tensor, node.name);
+    std::string local = fmt::format("{}/for_{}", tensor, node.name);
     if (shapes_.emplace(local, shapes_.find(tensor)->second).second) restore(graph, tensor, local);
     return local;
   }
@@ -383,7 +383,7 @@ class NetworkWriter {
   /// Writes the score of an exit. @return its name, [1]
   std::string write_score(GraphProto& graph, const Result& result, const std::string& at,
                           const State& state) {
-    const std::string score = at + "score";
+    std::string score = at + "score";
     const auto reduce = [&](const std::string& type, const std::string& input,
                             const std::string& output) {
       NodeProto& node = writer_->add(graph, type, {input}, output);

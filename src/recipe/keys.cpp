@@ -313,9 +313,12 @@ Key device_key() {
   return key;
 }
 
-// A function that returns a reference to a member of a Recipe& or const Recipe&.
+// A function that returns a reference to a member of a Recipe& or const Recipe&. A lambda needs no
+// parentheses.
+// NOLINTBEGIN(bugprone-macro-parentheses)
 #define OFFRAMP_FIELD(path) \
   [](auto& recipe) -> auto& { return recipe.path; }
+// NOLINTEND(bugprone-macro-parentheses)
 
 std::vector<Key> all_keys() {
   constexpr std::int64_t kMaxSeed = std::numeric_limits<std::int64_t>::max();

@@ -87,8 +87,8 @@ std::vector<FrontierPoint> points_of(const ReportContext& context) {
   }
   // The plain network has nearly the cost and accuracy of the last exit. Its mark is larger and
   // hollow, and is drawn first, so that both marks can be seen.
-  std::ranges::stable_partition(
-      points, [](const FrontierPoint& point) { return point.shape == Marker::diamond; });
+  std::stable_partition(points.begin(), points.end(),
+                        [](const FrontierPoint& point) { return point.shape == Marker::diamond; });
   points.push_back(chosen_point(context));
   return points;
 }

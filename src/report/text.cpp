@@ -73,7 +73,7 @@ int columns(std::string_view text) {
 }
 
 std::string shorten(std::string_view text, int most) {
-  const std::string whole = clean(text);
+  std::string whole = clean(text);
   if (columns(whole) <= most) return whole;
   std::string out;
   int used = 1;

@@ -133,6 +133,7 @@ class SegmentCompiler {
   /// Returns the value itself if it has the layout `wanted`, else a reordered copy, which is made
   /// only once. `wanted` is passed by value, because a reference into `values` becomes invalid when
   /// `values` grows.
+  // NOLINTNEXTLINE(performance-unnecessary-value-param)
   int in_layout(int value, Layout wanted) {
     if (layout(value) == wanted) return value;
     const auto [known, fresh] = copies_.try_emplace({value, wanted.format}, -1);
@@ -322,10 +323,11 @@ class SegmentCompiler {
                     srcs);
   }
   void compile(const LoweredOp& op, const graph::Flatten& flat, std::vector<int> srcs) {
-    append_features(op, KindText{}(flat), make_flatten(layout(srcs[0]), work_size_), srcs);
+    auto operation = make_flatten(layout(srcs[0]), work_size_);
+    append_features(op, KindText{}(flat), std::move(operation), std::move(srcs));
   }
   void compile(const LoweredOp& op, const FusedLinear& linear, std::vector<int> srcs) {
-    append_features(op, KindText{}(linear), make_linear(linear, work_size_), srcs);
+    append_features(op, KindText{}(linear), make_linear(linear, work_size_), std::move(srcs));
   }
 
   void append_features(const LoweredOp& op, std::string kind,

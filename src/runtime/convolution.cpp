@@ -117,7 +117,7 @@ class ConvolutionCompiler {
   }
 
   std::optional<Descriptor> chosen() const {
-    const auto free = described(std::nullopt);
+    auto free = described(std::nullopt);
     if (!request_.src_format) return free;
     const auto given = described(request_.src_format);
     if (!free || !given) return free ? free : given;

@@ -71,8 +71,8 @@ std::int64_t Layout::elements() const {
 }
 
 std::string to_string(const Layout& layout) {
-  const std::string text = fmt::format("{} {}", lower_case(layout.element.dtype),
-                                       core::to_string(std::span(layout.shape)));
+  std::string text = fmt::format("{} {}", lower_case(layout.element.dtype),
+                                 core::to_string(std::span(layout.shape)));
   if (layout.shape.size() < 3) return text;
   return fmt::format("{} {}", text, to_string(layout.format));
 }

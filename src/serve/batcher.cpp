@@ -456,6 +456,8 @@ class Batcher::State {
     Jobs one;
     {
       const std::lock_guard lock(mutex_);
+      // The id is the address of the element.
+      // NOLINTNEXTLINE(performance-no-int-to-ptr)
       one.splice(one.end(), under_way_, reinterpret_cast<UnderWay*>(id)->self);
     }
     finish(std::move(one), std::move(answer));

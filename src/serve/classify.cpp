@@ -126,7 +126,7 @@ void submit(ServedModel& model, std::vector<ImageJob> jobs) {
 
 void run_images(const std::shared_ptr<ServedModel>& model, const std::shared_ptr<Request>& request,
                 const std::vector<ImageView>& images, bool is_to_decode,
-                std::shared_ptr<const void> owner, const ImageRule& rule, Worker& worker,
+                const std::shared_ptr<const void>& owner, const ImageRule& rule, Worker& worker,
                 Reply reply, std::function<Response(std::vector<ImageResult>)> finish) {
   const bool is_quick = images.size() * model->model.classes().size() <= kQuickResults;
   // The request keeps the model alive until the answer is written, because class names belong to

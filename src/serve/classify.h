@@ -50,7 +50,7 @@ std::string full_queue_message(const ServedModel& model);
 /// it must outlive the model
 void run_images(const std::shared_ptr<ServedModel>& model, const std::shared_ptr<Request>& request,
                 const std::vector<ImageView>& images, bool is_to_decode,
-                std::shared_ptr<const void> owner, const ImageRule& rule, Worker& worker,
+                const std::shared_ptr<const void>& owner, const ImageRule& rule, Worker& worker,
                 Reply reply, std::function<Response(std::vector<ImageResult>)> finish);
 
 /// Returns the status of a request with one image.

@@ -216,8 +216,7 @@ class Placer {
   policy::Policy policy_for(const eval::SavedLogits& images,
                             const std::vector<double>& costs) const {
     const policy::LogitsView view = images.view();
-    const policy::Policy fitted =
-        policy::fit_policy({options_.criterion, policy::Ensemble::off}, view);
+    policy::Policy fitted = policy::fit_policy({options_.criterion, policy::Ensemble::off}, view);
     return std::visit(
         core::overloaded{[&](const policy::FixedThreshold&) { return fitted; },
                          [&](const policy::AccuracyDrop& aim) {
