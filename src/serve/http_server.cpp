@@ -649,12 +649,6 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
     if (server_.draining_) keep_alive_ = false;
     head_ = head_of(response);
     body_ = is_head_ ? std::string() : std::move(response.body);
-    send();
-  }
-
-  /// Sends head_ and body_.
-  void send() {
-    if (head_.empty() && body_.empty()) return finish_answer({});
     is_reading_ = true;
     since_ = progress_ = Clock::now();
     stream_.expires_after(server_.options_.write_timeout);
