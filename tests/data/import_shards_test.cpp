@@ -108,7 +108,7 @@ TEST_F(ImportShards, KeepsTheFilesOfImages) {
   EXPECT_EQ(load_data(shards_.string(), Part::train, {}).skipped.size(), 1u);
   EXPECT_EQ(import().kept, 4);
   options_.load.fit = core::Fit::crop;
-  EXPECT_THAT(failure(), HasSubstr("are resized when they are used"));
+  EXPECT_THAT(failure(), HasSubstr("are resized when they are loaded"));
   options_.load.fit = core::Fit::squeeze;
   options_.keep_files = false;
   EXPECT_EQ(import().kept, 0);
