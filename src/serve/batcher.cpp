@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "serve/decoder.h"
+#include "serve/service_time.h"
 
 namespace offramp::serve {
 namespace {
@@ -55,33 +56,6 @@ struct UnderWay {
   int class_index = 0;  ///< the class that the image got in its answer, for an audit
 };
 using Jobs = std::list<UnderWay>;
-
-/// Measures how long the model takes for an image while it always has some.
-class Rate {
- public:
-  /// The first image has arrived.
-  void begin(Clock::time_point now) {
-    begin_ = now;
-    images_ = 0;
-  }
-  /// An image has left.
-  void add(Clock::time_point now) {
-    ++images_;
-    const double passed = ms_between(begin_, now);
-    if (passed < kPeriodMs) return;
-    const double each = passed / images_;
-    ms_per_image_ = ms_per_image_ == 0 ? each : (ms_per_image_ + each) / 2;
-    begin(now);
-  }
-  /// Returns 0 before anything was measured.
-  double ms_per_image() const { return ms_per_image_; }
-
- private:
-  static constexpr double kPeriodMs = 100;
-  Clock::time_point begin_ = {};
-  int images_ = 0;
-  double ms_per_image_ = 0;
-};
 
 }  // namespace
 
@@ -144,7 +118,7 @@ class Batcher::State {
       const std::lock_guard lock(mutex_);
       if (waiting_ + decoding_ + count > options_.max_queue || would_wait_too_long())
         return Admission::queue_full;
-      if (pending_ == 0) rate_.begin(Clock::now());
+      if (pending_ == 0) service_time_.begin_busy(Clock::now());
       while (!fresh.empty()) {
         if (fresh.front().job.is_to_decode || fresh.front().to_audit) {
           in_decoder_.splice(in_decoder_.end(), fresh, fresh.begin());
@@ -189,7 +163,7 @@ class Batcher::State {
   /// REQUIRES: mutex_ is held.
   bool would_wait_too_long() const {
     return options_.max_wait_ms > 0 &&
-           static_cast<double>(pending_) * rate_.ms_per_image() > options_.max_wait_ms;
+           static_cast<double>(pending_) * service_time_.ms_per_image() > options_.max_wait_ms;
   }
 
   /// Moves the first job to its queue. REQUIRES: mutex_ is held.
@@ -486,7 +460,10 @@ class Batcher::State {
     {
       const std::lock_guard lock(mutex_);
       --pending_;
-      rate_.add(Clock::now());
+      const auto now = Clock::now();
+      service_time_.add_image(now, result.kind == ImageResult::Kind::answered ||
+                                       result.kind == ImageResult::Kind::failed);
+      if (pending_ == 0) service_time_.end_busy(now);
       count(answer, result);
       if (image.to_audit && answer.ok())
         alarm = begin_audit(one, answer);
@@ -614,7 +591,7 @@ class Batcher::State {
   std::list<AuditTurn> turns_;  // places of audited images, in the order in which they were taken
   std::size_t results_that_wait_ = 0;  // number of results in turns_ that are known
   std::int64_t waiting_ = 0, decoding_ = 0, pending_ = 0;
-  Rate rate_;
+  ServiceTime service_time_;
   bool closing_ = false;
   BatcherStats stats_;
 

@@ -47,8 +47,8 @@ struct ImageJob {
 
 struct BatcherOptions {
   std::int64_t max_queue = 1024;  ///< largest number of images that wait to be taken
-  /// Images are refused while those before them would take longer than this, at the rate of the
-  /// last tenths of a second; 0: no limit.
+  /// Images are refused while those before them would take longer than this, by ServiceTime; 0: no
+  /// limit.
   double max_wait_ms = 0;
   double max_queue_delay_ms = 0;  ///< longest time that an image waits for others to fill its batch
   std::int64_t max_pixels = 16'000'000;  ///< limit for an image that is decoded or resized

@@ -78,6 +78,10 @@ bool run_server(const ServerSettings& settings, const OnReady& on_ready) {
   // This is checked first, so that an invalid command line is reported even if the port is not
   // free.
   if (settings.models.empty()) throw UsageError("serve: there is no model to serve");
+  if (settings.queue.max_wait_ms > 0 && settings.queue.max_queue_delay_ms > 0)
+    throw UsageError(
+        "serve: --max-wait-ms and --max-queue-delay-ms exclude each other: images that wait for "
+        "others to fill a batch would count as slow");
   // Threads that are started later inherit this mask, so signals are delivered to this thread only.
   sigset_t signals;
   sigemptyset(&signals);

@@ -157,6 +157,10 @@ TEST(Server, SaysWhyItCannotStart) {
   const test::ProgramResult port = test::offramp({"serve", kShipped, "--port", "80000"});
   EXPECT_EQ(port.status, 2);
   EXPECT_THAT(port.err, AllOf(HasSubstr("0"), HasSubstr("65535")));
+  const test::ProgramResult limits =
+      test::offramp({"serve", kShipped, "--max-wait-ms", "5", "--max-queue-delay-ms", "1"});
+  EXPECT_EQ(limits.status, 2);
+  EXPECT_THAT(limits.err, HasSubstr("exclude each other"));
   EXPECT_EQ(test::offramp({"serve", "a/b=" + kShipped}).status, 2);
   EXPECT_EQ(test::offramp({"serve", kShipped, kShipped}).status, 2);
 }
