@@ -107,7 +107,7 @@ Response response_to_exception() noexcept {
 }
 
 std::string full_queue_message(const ServedModel& model) {
-  return "model " + model.name + ": its queue is full; try again later";
+  return "model " + model.name + ": too many images wait for it; try again later";
 }
 
 void submit(ServedModel& model, std::vector<ImageJob> jobs) {
@@ -222,9 +222,10 @@ void classify(const std::shared_ptr<ServedModel>& model, const std::shared_ptr<R
                    return one.kind == ImageResult::Kind::answered;
                  };
                  if (std::ranges::none_of(results, answered)) {
-                   response.status = status_of(results[0]);
-                   json["error"] =
+                   const std::string error =
                        "image " + json_string(names[0]) + ": " + results[0].answer.error;
+                   response = error_response(status_of(results[0]), error);
+                   json["error"] = error;
                  }
                }
                response.body = json_line(json);

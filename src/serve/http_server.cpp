@@ -44,8 +44,8 @@ constexpr std::size_t kBufferBytes = 65536;
 // the answer.
 constexpr std::size_t kMaxDiscard = std::size_t{64} << 20;
 constexpr milliseconds kDiscardTime{2000};
-// If a request is refused before its body was read, and at most this much of the body follows, it
-// is skipped and the connection can be used again.
+// If a request is refused before its body was read, a body of at most this length is skipped, and
+// the connection can be used again.
 constexpr std::size_t kMaxSkipped = 65536;
 // An idle connection has no buffer. The first read of a request takes up to this many bytes.
 constexpr std::size_t kFirstReadBytes = 4096;
@@ -59,7 +59,6 @@ constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
 struct IncomingBody {
   Body body;
   bool is_skipped = false;  ///< whether the data is not kept, because the request was refused
-  std::size_t skipped_bytes = 0;
   /// Called when the budget is exhausted. @return whether there may be room now
   std::function<bool()> make_room;
   std::function<void()> on_progress;  ///< called when a part of the body has arrived
@@ -90,10 +89,6 @@ struct CountedBody {
       }
       value_.on_progress();
       error = {};
-      if (value_.is_skipped) {
-        value_.skipped_bytes += size;
-        if (value_.skipped_bytes > kMaxSkipped) error = beast::http::error::body_limit;
-      }
       return size;
     }
     void finish(error_code& error) { error = {}; }
@@ -411,7 +406,8 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
           if (error && error != asio::error::would_block) return self.close();
           self.buffer_.commit(size);
           self.skip_empty_lines();
-          if (self.buffer_.size() == 0) return self.wait_for_request();
+          if (self.buffer_.size() == 0 || self.has_half_a_line_end())
+            return self.wait_for_request();
           self.read_header();
         }));
   }
@@ -423,6 +419,11 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
     std::size_t end = 0;
     while (data.substr(end, 2) == "\r\n") end += 2;
     buffer_.consume(end);
+  }
+
+  /// Whether a carriage return is all that has arrived.
+  bool has_half_a_line_end() const {
+    return buffer_.size() == 1 && *static_cast<const char*>(buffer_.data().data()) == '\r';
   }
 
   void read_header() {
@@ -462,7 +463,7 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
     read_body();
   }
 
-  /// Answers a request whose body has not been read. If the rest of the body is short, it is
+  /// Answers a request whose body has not been read. A body whose length is given and short is
   /// skipped after the answer, and the connection can be used again.
   void refuse_unread(Response response) {
     parser_->get().body().is_skipped = true;
@@ -472,11 +473,11 @@ class HttpServer::State::Connection : public std::enable_shared_from_this<Connec
       buffer_.consume(parser_->put(buffer_.data(), error));
       if (error == beast::http::error::need_more) error = {};
     }
-    const auto rest = parser_->content_length_remaining();
+    const auto length = parser_->content_length();
     // A client that waits for 100 Continue may send its body nevertheless, or not.
     const bool is_to_skip = !error && !parser_->is_done() && keep_alive_ &&
-                            request_->header("expect") == nullptr &&
-                            (!rest || *rest <= kMaxSkipped);
+                            request_->header("expect") == nullptr && length &&
+                            *length <= kMaxSkipped;
     if (!is_to_skip) return refuse(std::move(response), !error && parser_->is_done());
     is_sending_ = false;
     timer_.cancel();

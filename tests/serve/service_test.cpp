@@ -261,7 +261,7 @@ TEST_F(ServiceTest, RefusesImagesBeforeTheirBodyIsReadWhileTheQueueIsFull) {
     ASSERT_TRUE(refusal) << target;
     EXPECT_EQ(refusal->status, 503);
     EXPECT_EQ(refusal->headers[0].first, "Retry-After");
-    EXPECT_THAT(refusal->body, HasSubstr("queue is full"));
+    EXPECT_THAT(refusal->body, HasSubstr("too many images wait"));
   }
   EXPECT_EQ(model->requests, 2);
   EXPECT_FALSE(refusal_of("GET", "/v2/models/m"));

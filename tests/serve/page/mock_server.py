@@ -138,7 +138,7 @@ class Mock:
             self.queries.append({key: values[0] for key, values in query.items()})
             if self.busy > 0:
                 self.busy -= 1
-                return 503, {"error": "model cifar10-3-exits: its queue is full; try again later"}
+                return 503, {"error": "model cifar10-3-exits: too many images wait for it; try again later"}
             if not body.startswith((b"\x89PNG", b"\xff\xd8")):
                 self.failed += 1
                 return 400, {"error": "image: not a JPEG, PNG, WebP or BMP file"}
