@@ -1,5 +1,5 @@
 -- One-image requests for wrk, a load generator that is not ours: 32x32 pixels as binary data, as
--- load.cpp sends them. Answers other than 200 and 503 are counted as errors.
+-- load.cpp sends them. wrk counts 503 as an error and has the latencies of all answers.
 --
 --   wrk --threads 1 --connections 32 --duration 20s --latency --script bench/serve/wrk.lua \
 --     http://127.0.0.1:8000/v2/models/cifar10-3-exits/infer

@@ -1,5 +1,4 @@
-// Measures training with several processes on one machine, and how much of the exchange of
-// gradients the backward pass hides:
+// Measures training with several processes on one machine, and how long they wait for each other:
 //
 //   build/release/bench/ranks_bench [--width 64] [--batch 128] [--steps 6] [--rounds 3]
 //
@@ -9,11 +8,9 @@
 // that latency; sums that were begun together wait together. For each row it prints
 //
 //   images/s   of all ranks together, the median of the rounds
-//   exchange   milliseconds a step that the sums of gradients, and of the loss and the running
-//              statistics, which follow them, took, added up
-//   waited     milliseconds a step that rank 0 waited for these sums after its backward pass
-//   hidden     1 - waited / exchange
-//   batch norm milliseconds a step that it waited for batch norms' sums, which nothing can hide
+//   waited     milliseconds per step that rank 0 waited, after its backward pass, for the sums of
+//              gradients, of the loss and of the running statistics, and so for the other ranks
+//   batch norm milliseconds per step that it waited for batch norms' sums, which nothing can hide
 //
 // Rows are repeated in turn, because a machine's speed changes with time.
 
@@ -22,7 +19,6 @@
 #include <CLI/CLI.hpp>
 #include <chrono>
 #include <cstdio>
-#include <future>
 #include <iostream>
 #include <optional>
 #include <sstream>
@@ -47,12 +43,7 @@ double seconds_since(Clock::time_point begin) {
   return std::chrono::duration<double>(Clock::now() - begin).count();
 }
 
-// Seconds that sums took, and that a rank waited for them.
-struct Waits {
-  double exchange = 0, waited = 0;
-};
-
-// A process group whose sums take at least `delay`. It measures how long they take.
+// A process group whose sums take at least `delay`. It measures how long they are waited for.
 class DelayedGroup : public ProcessGroup {
  public:
   DelayedGroup(ProcessGroup& inner, std::chrono::milliseconds delay)
@@ -63,37 +54,30 @@ class DelayedGroup : public ProcessGroup {
   std::unique_ptr<Work> begin_sum(const torch::Tensor& tensor, Channel channel) override {
     return std::make_unique<DelayedWork>(*this, inner_.begin_sum(tensor, channel));
   }
-  Waits take() { return std::exchange(waits_, {}); }
+  /// Seconds that this rank has waited for sums since the last call.
+  double take_waited() { return std::exchange(waited_, 0.0); }
 
  private:
   class DelayedWork : public Work {
    public:
     DelayedWork(DelayedGroup& group, std::unique_ptr<Work> inner)
-        : group_(group), begun_(Clock::now()) {
-      // A thread of its own sees when the sum is complete, while this one still computes.
-      seconds_ = std::async(std::launch::async,
-                            [inner = std::move(inner), begun = begun_, delay = group.delay_] {
-                              inner->wait();
-                              std::this_thread::sleep_until(begun + delay);
-                              return seconds_since(begun);
-                            });
-    }
+        : group_(group), inner_(std::move(inner)), complete_(Clock::now() + group.delay_) {}
     void wait() override {
       const auto before = Clock::now();
-      const double taken = seconds_.get();
-      group_.waits_.exchange += taken;
-      group_.waits_.waited += seconds_since(before);
+      inner_->wait();
+      std::this_thread::sleep_until(complete_);
+      group_.waited_ += seconds_since(before);
     }
 
    private:
     DelayedGroup& group_;
-    Clock::time_point begun_;
-    std::future<double> seconds_;
+    std::unique_ptr<Work> inner_;
+    Clock::time_point complete_;  // at the earliest
   };
 
   ProcessGroup& inner_;
   std::chrono::milliseconds delay_;
-  Waits waits_;
+  double waited_ = 0;
 };
 
 // The share of a rank in batches of noise.
@@ -124,7 +108,7 @@ struct Row {
 };
 
 // Trains some steps as one rank, after two that are not measured.
-// @return seconds, exchange, waited and batch norm, all a step
+// @return seconds per step: all, waited, waited for batch norm
 std::string measure(ProcessGroup& all, const Row& row, const Settings& settings) {
   train::keep_freed_memory();
   torch::set_num_threads(row.threads);
@@ -147,19 +131,17 @@ std::string measure(ProcessGroup& all, const Row& row, const Settings& settings)
                          moments ? &*moments : nullptr);
   NoiseBatches batches(settings.batch, all.rank(), all.world());
   for (int i = 0; i < 2; ++i) trainer.step(batches);
-  group.take();
-  batch_norm_group.take();
+  group.take_waited();
+  batch_norm_group.take_waited();
   const auto begin = Clock::now();
   for (int i = 0; i < settings.steps; ++i) trainer.step(batches);
   const double seconds = seconds_since(begin);
-  const Waits waits = group.take();
-  return fmt::format("{} {} {} {}", seconds / settings.steps, waits.exchange / settings.steps,
-                     waits.waited / settings.steps,
-                     batch_norm_group.take().waited / settings.steps);
+  return fmt::format("{} {} {}", seconds / settings.steps, group.take_waited() / settings.steps,
+                     batch_norm_group.take_waited() / settings.steps);
 }
 
 struct Figures {
-  std::vector<double> seconds, exchange, waited, batch_norm;
+  std::vector<double> seconds, waited, batch_norm;
 };
 
 }  // namespace
@@ -168,9 +150,9 @@ int main(int argc, char** argv) {
   CLI::App app("Measures training with several processes on one machine.");
   Settings settings;
   app.add_option("--width", settings.width, "width of ResNet-18")->check(CLI::PositiveNumber);
-  app.add_option("--batch", settings.batch, "images a step, of all ranks together")
+  app.add_option("--batch", settings.batch, "images per step, of all ranks together")
       ->check(CLI::PositiveNumber);
-  app.add_option("--steps", settings.steps, "measured steps a row and round")
+  app.add_option("--steps", settings.steps, "measured steps per row and round")
       ->check(CLI::PositiveNumber);
   app.add_option("--rounds", settings.rounds, "how often each row is measured")
       ->check(CLI::PositiveNumber);
@@ -190,27 +172,21 @@ int main(int argc, char** argv) {
           std::cerr << "ranks_bench: " << result.text << "\n";
           return 1;
         }
-      double seconds = 0, exchange = 0, waited = 0, batch_norm = 0;
-      std::istringstream(results[0].text) >> seconds >> exchange >> waited >> batch_norm;
+      double seconds = 0, waited = 0, batch_norm = 0;
+      std::istringstream(results[0].text) >> seconds >> waited >> batch_norm;
       figures[r].seconds.push_back(seconds);
-      figures[r].exchange.push_back(exchange);
       figures[r].waited.push_back(waited);
       figures[r].batch_norm.push_back(batch_norm);
     }
   fmt::print(
-      "| ranks x threads | delay, ms | batch norm over | images/s | exchange, ms | waited, ms "
-      "| hidden | batch norm, ms |\n|---|---|---|---|---|---|---|---|\n");
-  for (std::size_t r = 0; r < rows.size(); ++r) {
-    const double exchange = core::median(figures[r].exchange);
-    const double waited = core::median(figures[r].waited);
-    fmt::print("| {} x {} | {} | {} | {:.1f} | {:.1f} | {:.2f} | {} | {:.1f} |\n", rows[r].world,
-               rows[r].threads, rows[r].delay_ms,
+      "| ranks x threads | delay, ms | batch norm over | images/s | waited, ms | batch norm, ms |\n"
+      "|---|---|---|---|---|---|\n");
+  for (std::size_t r = 0; r < rows.size(); ++r)
+    fmt::print("| {} x {} | {} | {} | {:.1f} | {:.1f} | {:.1f} |\n", rows[r].world, rows[r].threads,
+               rows[r].delay_ms,
                rows[r].world == 1     ? "-"
                : rows[r].synchronised ? "all ranks"
                                       : "each rank",
                static_cast<double>(settings.batch) / core::median(figures[r].seconds),
-               1000 * exchange, 1000 * waited,
-               exchange > 0 ? fmt::format("{:.1f} %", 100 * (1 - waited / exchange)) : "-",
-               1000 * core::median(figures[r].batch_norm));
-  }
+               1000 * core::median(figures[r].waited), 1000 * core::median(figures[r].batch_norm));
 }
