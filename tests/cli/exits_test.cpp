@@ -119,7 +119,7 @@ TEST_F(Exits, RefuseFlagsThatDoNotGoTogether) {
   EXPECT_THAT(refusal({"--max-cost", "0.5", "--guarantee", "0.1"}), HasSubstr("give one of"));
   EXPECT_THAT(refusal({"--max-cost", "0.5", "--then", "joint"}), HasSubstr("give both"));
   EXPECT_THAT(refusal({"--max-cost", "0.5", "--then", "joint", "--epochs", "1", "--label-free"}),
-              HasSubstr("with labels"));
+              HasSubstr("needs labels"));
   EXPECT_THAT(refusal({"--max-cost", "0.5", "--criterion", "patience"}), HasSubstr("patience"));
   EXPECT_THAT(refusal({"--max-cost", "0.5", "--set", "exits=2"}), HasSubstr("places the exits"));
   EXPECT_THAT(refusal({"--max-cost", "0"}), HasSubstr("--max-cost"));

@@ -162,8 +162,8 @@ def state_dict(
     path = _core.find_model(os.fsdecode(model))
     stored = _core.read_weights(path)
     quantized = Error(
-        f"{path}: the weights are quantized, so they are not those of the module; take the file "
-        "that it was quantized from"
+        f"{path}: the weights are quantized, and PyTorch needs those in floating point; take the "
+        "file that it was quantized from"
     )
     if module is None:
         if any(value is None for value in stored.values()):

@@ -215,7 +215,7 @@ def exits(
     note: Callable[[str], None] | None = None,
     program: str | os.PathLike[str] | None = None,
 ) -> FoundExits:
-    """Finds out where exits pay in a trained network: ``offramp exits``, which must be installed.
+    """Adds exits to a trained network where they save most: ``offramp exits``, which must be installed.
 
     Ctrl-C and exceptions are as those of `train`; the same call continues what is in `out`.
 

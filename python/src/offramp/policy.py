@@ -14,6 +14,7 @@ Arrays are numpy's, or anything numpy can read, such as torch tensors.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import warnings
 from typing import Any
 
@@ -54,7 +55,7 @@ class Chosen:
         relative_cost: mean, on the same images.
         met: whether the aim is met; else the policy never stops early.
         held_out_accuracy: for aims of accuracy and cost: with thresholds chosen on other images
-            than they are evaluated on (cross-fitting); else None.
+            than they are evaluated on (cross-validation); else None.
     """
 
     policy: Policy
@@ -289,7 +290,7 @@ def _refuse_tune_images(tune: np.ndarray, certified: np.ndarray) -> None:
 
 
 # What certified which images in this process: {images: {attempt: call}}, as hashes.
-_certificates: dict[tuple[int, int], dict[int, int]] = {}
+_certificates: dict[tuple[int, int], dict[int, bytes]] = {}
 
 
 def _warn_of_other_certificates(certified: np.ndarray, attempt: int, call: tuple[Any, ...]) -> None:
@@ -297,8 +298,13 @@ def _warn_of_other_certificates(certified: np.ndarray, attempt: int, call: tuple
     its own number. The same call again gives the same certificate."""
     hashes = _row_hashes(certified)
     calls = _certificates.setdefault((len(hashes), int(hashes.sum())), {})
-    texts = [one.tobytes() if isinstance(one, np.ndarray) else repr(one) for one in call]
-    of_call = hash(tuple(texts))
+    digest = hashlib.sha256()
+    for one in call:
+        digest.update(
+            np.ascontiguousarray(one) if isinstance(one, np.ndarray) else repr(one).encode()
+        )
+        digest.update(b"|")
+    of_call = digest.digest()
     if calls.setdefault(attempt, of_call) != of_call:
         warnings.warn(
             f"certify_logits: attempt {attempt} on these images was another call: with attempt="
