@@ -236,18 +236,21 @@ TEST_F(ServiceTest, RefusesWithoutTheBodyWhatNeedsNoBody) {
 TEST_F(ServiceTest, RefusesImagesBeforeTheirBodyIsReadWhileTheQueueIsFull) {
   start({}, {.max_queue = 1});
   const auto model = models_->first();
-  std::promise<void> blocked, release;
+  // The model's thread may still use them after the test.
+  const auto blocked = std::make_shared<std::promise<void>>();
+  std::promise<void> release;
+  const std::shared_future<void> released = release.get_future().share();
   const auto job = [&](std::function<void(ImageResult)> done) {
     std::vector<ImageJob> jobs(1);
     jobs[0].image = ImageView::normalised(std::span<const float>(values_).first(each_));
     jobs[0].done = std::move(done);
     return jobs;
   };
-  model->batcher.submit(job([&](const ImageResult&) {
-    blocked.set_value();
-    release.get_future().wait();
+  model->batcher.submit(job([=](const ImageResult&) {
+    blocked->set_value();
+    released.wait();
   }));
-  blocked.get_future().wait();
+  blocked->get_future().wait();
   const auto refusal_of = [&](const std::string& method, const std::string& target) {
     Request request;
     request.method = method;
